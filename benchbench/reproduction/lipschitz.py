@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -17,6 +18,7 @@ from benchbench.reproduction.variants import Comparison, compared, markdown_tabl
 from benchbench.reproduction.verdicts import other_budget
 
 _EQUATION, _RELEASED = "test_lipschitz", "test_lipschitz_released"
+_NAMES = "equation", "released"
 _GROUP = tuple(name for name in METHOD if name not in DEFENSE)
 _INTRODUCTION = f"""\
 # Which local Lipschitz constant did the paper print?
@@ -72,10 +74,12 @@ def lipschitz_page(rows: Iterable[Row], found: Sequence[JudgedFinding], suite: s
     comparable = [one for one in models if not one.budget]
     groups = grouped(models, lambda one: values(one.runs[0], _GROUP)).values()
     ordered = sorted(groups, key=lambda group: (bool(group[0].budget), *_size(group[0])))
-    parts = [_INTRODUCTION, "## Answer", _answer(comparable), _BESIDE]
+    judged = [one for one in found if one.measure in (_EQUATION, _RELEASED) and one.finding.extras]
+    run = [one for one in judged if one.verdict != "not run"]
+    parts = [_INTRODUCTION, "## Answers", _which_search(comparable), _orders(ordered), _verdicts(run), _BESIDE]
     for group, label in zip(ordered, _labels(ordered)):
         parts += [f"### {label}", _budget(group), _table(group), _correlations(group)]
-    parts += [_FINDINGS, _findings(found), *_again(comparable, suite)]
+    parts += [_FINDINGS, _findings(judged, run), *_again(comparable, suite)]
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
@@ -118,19 +122,49 @@ def _size(one: Searched) -> tuple[int, str, str]:
     return -(row.epochs or 0) * (row.n_train or 0), row.dataset, row.architecture
 
 
-def _answer(comparable: Sequence[Searched]) -> str:
+def _which_search(comparable: Sequence[Searched]) -> str:
+    question = "**Which search's constant was printed?** "
     if not comparable:
-        return "Open: no model was trained at the paper's budget."
+        return question + "Open: no model was trained at the paper's budget."
     nearer = [one.nearer for one in comparable]
-    spans = []
-    for name, ratios in zip(("equation", "released"), zip(*(one.ratios for one in comparable))):
-        least, most = plain(min(ratios)), plain(max(ratios))
-        spans.append(f"{name} {least if least == most else f'{least} to {most}'}")
+    ratios = [
+        f"{name} {_span(column, plain)}" for name, column in zip(_NAMES, zip(*(one.ratios for one in comparable)))
+    ]
     return (
-        f"Of {counted(len(comparable), 'model')} at the paper's budget, the printed constant is nearer (as a ratio) to the "
-        f"released search's in {nearer.count('released')}, to the equation's in {nearer.count('equation')}. "
-        f"Ours over printed: {', '.join(spans)}."
+        f"{question}Of {counted(len(comparable), 'model')} at the paper's budget, the printed constant is nearer (as a ratio) "
+        f"to the released search's in {nearer.count('released')}, to the equation's in {nearer.count('equation')}. "
+        f"Ours over printed: {', '.join(ratios)}."
     )
+
+
+def _orders(groups: Sequence[Sequence[Searched]]) -> str:
+    """Whether both searches order the methods alike."""
+    found = [rank_correlation([(one.equation, one.released) for one in group]) for group in groups]
+    known = [value for value in found if value is not None]
+    where = f"in the {counted(len(known), 'table')} below (1: the same order)"
+    question = "**Do both searches order the methods alike?** "
+    return f"{question}Rank correlation {_span(known, '{:.2f}'.format)} {where}." if known else ""
+
+
+def _verdicts(run: Sequence[JudgedFinding]) -> str:
+    """How many statements each search supports, contradicts and leaves open, for each profile."""
+    parts = []
+    for profile, members in grouped([one for one in run if one.profile != PUBLISHED], lambda one: one.profile).items():
+        counts = [
+            Counter(one.verdict for one in members if one.measure == measure) for measure in (_EQUATION, _RELEASED)
+        ]
+        shares = [
+            f"{name} {', '.join(f'{n} {verdict}' for verdict, n in sorted(count.items()))}"
+            for name, count in zip(_NAMES, counts)
+            if count
+        ]
+        parts.append(f"{profile} profile: {'; '.join(shares)}.")
+    return f"**Do the paper's statements hold?** {' '.join(parts)}" if parts else ""
+
+
+def _span(numbers: Sequence[float], shown: Callable[[float], str]) -> str:
+    least, most = shown(min(numbers)), shown(max(numbers))
+    return least if least == most else f"{least} to {most}"
 
 
 def _labels(groups: Sequence[Sequence[Searched]]) -> list[str]:
@@ -156,21 +190,20 @@ def _table(group: Sequence[Searched]) -> str:
 
 def _correlations(group: Sequence[Searched]) -> str:
     """Spearman's correlation between the three columns: whether they order the methods alike."""
-    columns = {name: [getattr(one, name) for one in group] for name in ("printed", "equation", "released")}
+    columns = {name: [getattr(one, name) for one in group] for name in ("printed", *_NAMES)}
     found = {(a, b): rank_correlation([*zip(columns[a], columns[b])]) for a, b in combinations(columns, 2)}
     known = [f"{a} with {b} {value:.2f}" for (a, b), value in found.items() if value is not None]
     return f"Rank correlation over these {len(group)} lines: {', '.join(known)}." if known else ""
 
 
-def _findings(found: Sequence[JudgedFinding]) -> str:
+def _findings(judged: Sequence[JudgedFinding], run: Sequence[JudgedFinding]) -> str:
     """A line for each statement, with its verdict under each profile by each search."""
-    both = [one for one in found if one.measure in (_EQUATION, _RELEASED) and one.finding.extras]
-    run = {(one.profile, one.measure): None for one in both if one.verdict != "not run"}  # ordered
-    verdicts = {(one.finding.statement, one.profile, one.measure): _verdict(one) for one in both}
-    heads = ("statement", *(_head(profile, measure) for profile, measure in run))
+    columns = dict.fromkeys((one.profile, one.measure) for one in run)  # ordered
+    verdicts = {(one.finding.statement, one.profile, one.measure): _verdict(one) for one in judged}
+    heads = ("statement", *(_head(profile, measure) for profile, measure in columns))
     lines = [
-        (statement, *(verdicts.get((statement, *column), "") for column in run))
-        for statement in grouped(both, lambda one: one.finding.statement)
+        (statement, *(verdicts.get((statement, *column), "") for column in columns))
+        for statement in grouped(judged, lambda one: one.finding.statement)
     ]
     return markdown_table(heads, lines) if run else "Not run."
 

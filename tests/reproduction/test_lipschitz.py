@@ -36,7 +36,7 @@ def part(text: str, heading: str) -> str:
 
 def test_the_search_whose_ratio_to_the_printed_constant_is_smaller_is_nearer() -> None:
     text = page(full("a", 230.6, 20.0), full("b", 7.0, 0.6, defense="at"))  # printed: 23.06 and 6.09
-    answer = part(text, "Answer")
+    answer = part(text, "Answers")
     assert "Of 2 models at the paper's budget" in answer
     assert "released search's in 1, to the equation's in 1." in answer
     assert "Ours over printed: equation 1.15 to 10.00, released 0.10 to 0.87." in answer
@@ -110,17 +110,30 @@ def test_the_rank_correlations_are_spearmans() -> None:
         "over these 4 lines: printed with equation 0.80, printed with released -1.00, equation with released -0.80."
         in text
     )
+    assert "order the methods alike?** Rank correlation -0.80 in the 1 table below" in part(text, "Answers")
     assert "Rank correlation over" not in page(
         *(full(name, *values[name], defense=name) for name in ("natural", "gr", "at"))
     )
 
 
-def statements(rows: Sequence[Row]) -> dict[str, list[str]]:
+def test_the_answer_spans_the_tables_in_which_the_order_is_known() -> None:
+    values = {"natural": (9.0, 4.0), "gr": (5.0, 3.0), "llr": (7.0, 2.0), "at": (3.0, 1.0)}
+    rows = [full(f"a{name}", *found, defense=name) for name, found in values.items()]
+    others = [full(f"b{name}", 1.0, -rank, defense=name) for rank, name in enumerate(values, -10)]
+    orders = [full(f"c{name}", found[1], found[1], defense=name, architecture="cnn1") for name, found in values.items()]
+    text = part(page(*rows, *orders), "Answers")
+    assert "Rank correlation 0.80 to 1.00 in the 2 tables below" in text
+    assert "order the methods" not in part(page(*others), "Answers")  # one of the searches cannot tell any apart
+
+
+def judged_page(rows: Sequence[Row]) -> str:
     suite, registry = read_suite("closer-look", load_registry()), load_registry()
     found = judge_findings(suite, Grounds(rows=rows, separations=[], registry=registry, source=find_folders().source()))
-    lines = part(
-        lipschitz_page(rows, found, "closer-look"), "Do the paper's statements hold under both searches?"
-    ).splitlines()
+    return lipschitz_page(rows, found, "closer-look")
+
+
+def statements(text: str) -> dict[str, list[str]]:
+    lines = part(text, "Do the paper's statements hold under both searches?").splitlines()
     return {cells[0]: cells[1:] for line in lines if line.startswith("| ") and (cells := line.strip("| ").split(" | "))}
 
 
@@ -130,11 +143,13 @@ def test_each_statement_is_judged_under_both_searches() -> None:
         for seed in range(5)
         for defense, equation, released in (("natural", 100.0, 1.0), ("at", 50.0, 2.0))
     ]
-    judged = statements([*PUBLISHED, *rows])
+    text = judged_page([*PUBLISHED, *rows])
+    judged = statements(text)
     assert judged["statement"] == ["paper profile, equation", "paper profile, released", "printed"]
     smoother = judged["AT, RST and TRADES have smaller Lipschitz constants than natural training, GR and LLR."]
     assert [verdict.split(" ")[0] for verdict in smoother] == ["supported", "contradicted", "supported"]
     assert smoother[0] == "supported (5 of 5)"
+    assert "hold?** paper profile: equation 2 supported; released 2 contradicted.\n" in part(text, "Answers")
     assert not any("staircase" in statement for statement in judged)  # where the released search never ran
 
 

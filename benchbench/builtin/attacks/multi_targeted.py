@@ -72,9 +72,7 @@ class MultiTargeted:
         def toward(images: Tensor, labels: Tensor, targets: Tensor, generator: KeyedGenerator) -> Tensor:
             loss = CrossEntropy(targets, sign=-1.0) if self.variant == "released" else _MarginTo(targets, labels)
             start = images
-            if (
-                self.random_start
-            ):  # keyed by example and target, so that it never matters which other targets were tried
+            if self.random_start:  # keyed by example and target: it does not matter which other targets were tried
                 keyed = generator.children("target", targets, clean.shape[1])
                 start = torch.empty_like(images).copy_(uniform_start(images, threat=threat, generator=keyed))
             step_size = self.step_ratio * threat.epsilon
