@@ -10,7 +10,7 @@ from benchbench.builtin.attacks.autoattack.apgd import Apgd
 from benchbench.builtin.attacks.autoattack.fab import Fab
 from benchbench.builtin.attacks.autoattack.square import Square
 from benchbench.builtin.attacks.autoattack.standard import AutoAttack
-from benchbench.builtin.attacks.margins import margin
+from benchbench.builtin.attacks.margins import all_but_fooled, margin, surely_fooled
 from benchbench.builtin.attacks.multi_targeted import MultiTargeted
 from benchbench.contract import Attack, KeyedGenerator, Threat, frozen, searching
 from benchbench.kernels.arithmetic import Precision, precision_of_searches
@@ -112,18 +112,35 @@ def test_what_a_rounded_search_all_but_fools_is_searched_again_in_float32(
     assert int(fooled("bf16").sum()) < int(expected.sum())
 
 
-def test_float32_is_not_asked_to_confirm_itself() -> None:
+@pytest.mark.parametrize(
+    ("attack", "passes"),
+    [
+        (Apgd(steps=5), 1 + 6 + 1),  # the clean images, a run's start and steps, the last look
+        (MultiTargeted(steps=5), 1 + 5 * (5 + 1)),  # the clean images; for each target its steps and what they found
+    ],
+    ids=["apgd", "mt"],
+)
+def test_float32_is_not_asked_to_confirm_itself(attack: Attack, passes: int) -> None:
     model = smooth_toy((1, 6, 6), 6)
     images = KeyedGenerator(3, torch.arange(40)).uniform(1, 6, 6)
     with torch.no_grad():
         labels = model(images).argmax(1)
     passed: list[int] = []
     handle = model.register_forward_pre_hook(lambda _, inputs: passed.append(len(inputs[0])))
-    found = candidates(Apgd(steps=5), model, images, labels, "float32")
+    found = candidates(attack, model, images, labels, "float32")
     handle.remove()
-    with torch.no_grad():
-        assert bool((margin(model(found), labels) > 0).any())
-    assert passed == [40] * (1 + 6 + 1)  # the clean images, a run's start and steps, the last look
+    margins = margin(model(found).detach(), labels)
+    assert bool((margins > 0).any())
+    assert bool(all_but_fooled(model(images), margins)[margins < 0].any())  # what a rounded search would try again
+    assert len(passed) == passes
+
+
+def test_what_is_close_or_sure_is_relative_to_the_largest_logit_of_an_example() -> None:
+    logits = torch.tensor([[-1000.0, 1.0], [1.0, -1.0]])
+    assert surely_fooled(logits, torch.tensor([0.011, 1.1e-5])).tolist() == [True, True]
+    assert surely_fooled(logits, torch.tensor([0.009, 0.9e-5])).tolist() == [False, False]
+    assert all_but_fooled(logits, torch.tensor([-19.0, -0.019])).tolist() == [True, True]
+    assert all_but_fooled(logits, torch.tensor([-21.0, -0.021])).tolist() == [False, False]
 
 
 def test_autoattack_in_bf16_comes_to_float32s_verdicts() -> None:
