@@ -41,11 +41,13 @@ def findings_table(found: Sequence[JudgedFinding]) -> Table:
 def findings_page(found: Sequence[JudgedFinding], suite: str) -> str:
     """A page in Markdown: statements with their places and verdicts, then the numbers."""
     by_profile = grouped(found, lambda one: one.profile)
-    lines = [("finding", "statement, and its place", *map(_profile, by_profile)), ("---",) * (2 + len(by_profile))]
+    lines = [("statement, its place, and its name", *map(_profile, by_profile)), ("---",) * (1 + len(by_profile))]
     for finding, members in grouped(found, lambda one: one.finding.name).items():
         stated = members[0].finding
         verdicts = [_verdicts([one for one in members if one.profile == profile]) for profile in by_profile]
-        lines.append((finding, "<br>".join(map(escape_markdown, (stated.statement, stated.place))), *verdicts))
+        lines.append(
+            ("<br>".join([*map(escape_markdown, (stated.statement, stated.place)), f"`{finding}`"]), *verdicts)
+        )
     run = [one for one in found if one.verdict != "not run"]
     parts = [
         "# The findings of the paper",

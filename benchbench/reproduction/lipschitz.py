@@ -13,6 +13,7 @@ from benchbench.leaderboard.names import defense_label, defense_order, dropout_l
 from benchbench.records import Row
 from benchbench.reproduction.contrasts import rank_correlation
 from benchbench.reproduction.findings import PUBLISHED, JudgedFinding
+from benchbench.reproduction.judging import VERDICTS
 from benchbench.reproduction.papers import PAPERS
 from benchbench.reproduction.variants import Comparison, compared, markdown_table, over_seeds, plain
 from benchbench.reproduction.verdicts import other_budget
@@ -148,18 +149,13 @@ def _orders(groups: Sequence[Sequence[Searched]]) -> str:
 
 def _verdicts(run: Sequence[JudgedFinding]) -> str:
     """How many statements each search supports, contradicts and leaves open, for each profile."""
-    parts = []
+    lines = []
     for profile, members in grouped([one for one in run if one.profile != PUBLISHED], lambda one: one.profile).items():
-        counts = [
-            Counter(one.verdict for one in members if one.measure == measure) for measure in (_EQUATION, _RELEASED)
-        ]
-        shares = [
-            f"{name} {', '.join(f'{n} {verdict}' for verdict, n in sorted(count.items()))}"
-            for name, count in zip(_NAMES, counts)
-            if count
-        ]
-        parts.append(f"{profile} profile: {'; '.join(shares)}.")
-    return f"**Do the paper's statements hold?** {' '.join(parts)}" if parts else ""
+        for search, measure in zip(_NAMES, (_EQUATION, _RELEASED)):
+            count = Counter(one.verdict for one in members if one.measure == measure)
+            counts = ", ".join(f"{count[verdict]} {verdict}" for verdict in VERDICTS if count[verdict])
+            lines += [f"- {profile} profile, {search} search: {counts}"] if counts else []
+    return "\n".join(["**Do the paper's statements hold?**\n", *lines]) if lines else ""
 
 
 def _span(numbers: Sequence[float], shown: Callable[[float], str]) -> str:

@@ -149,7 +149,10 @@ def test_each_statement_is_judged_under_both_searches() -> None:
     smoother = judged["AT, RST and TRADES have smaller Lipschitz constants than natural training, GR and LLR."]
     assert [verdict.split(" ")[0] for verdict in smoother] == ["supported", "contradicted", "supported"]
     assert smoother[0] == "supported (5 of 5)"
-    assert "hold?** paper profile: equation 2 supported; released 2 contradicted.\n" in part(text, "Answers")
+    answers = part(text, "Answers")
+    assert (
+        "- paper profile, equation search: 2 supported\n- paper profile, released search: 2 contradicted\n" in answers
+    )
     assert not any("staircase" in statement for statement in judged)  # where the released search never ran
 
 

@@ -99,16 +99,17 @@ def test_first_gradient_is_taken_at_a_start_outside_the_box(problem):
 def test_step_follows_a_random_direction_where_the_gradient_is_zero(problem, norm):
     threat = Threat(norm=norm, epsilon=0.2, lower=-10.0, upper=10.0)
     flat_at = torch.tensor([1, 3])
+    slopes = torch.arange(-2.0, problem.images[0].numel() - 2, dtype=torch.float64)  # one of them is 0
+    slopes = slopes.repeat(len(problem.images), 1).index_fill(0, flat_at, 0.0)
 
     def objective(delta):
-        weights = torch.ones(len(delta), 1, dtype=torch.float64).index_fill(0, flat_at, 0.0)
-        return (weights * delta.flatten(1)).sum() * 1e-200  # the squares of such a gradient vanish
+        return (slopes * delta.flatten(1)).sum() * 1e-200  # the squares of such a gradient vanish
 
     defense = LocalLinearity(steps=1)
     moved = defense._maximise(objective, problem.images, threat=threat, generator=problem.generator()).flatten(1)
     generator = problem.generator()
     start, random = (generator.normal_like(problem.images).flatten(1) for _ in range(2))
-    direction = torch.ones_like(moved).index_copy(0, flat_at, random[flat_at])
+    direction = slopes.index_copy(0, flat_at, random[flat_at])
     direction /= direction.norm(p=threat.order, dim=1, keepdim=True)
     torch.testing.assert_close(moved, 0.001 * start + 0.1 * direction, rtol=0, atol=1e-12)
 
