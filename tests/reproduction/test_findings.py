@@ -28,7 +28,7 @@ from benchbench.registry import load_registry
 from benchbench.reproduction.contrasts import contrasts
 from benchbench.reproduction.findings import PUBLISHED, Grounds, judge_findings, separated, sound_rows
 from benchbench.reproduction.findings_table import findings_page, findings_table
-from benchbench.reproduction.judging import Judged, decide, judge_steps
+from benchbench.reproduction.judging import VERDICTS, Judged, decide, judge_steps
 from benchbench.suite import Finding, Suite, read_suite
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -547,11 +547,16 @@ def test_unknown_profile_is_refused_with_the_nearest() -> None:
 def test_page_states_place_and_verdict_of_every_finding() -> None:
     found = judge_findings(SUITE, grounds(read_rows(ROOT / "leaderboards" / "closer-look.parquet")))
     page = findings_page(found, "closer-look")
+    profiles = list(dict.fromkeys(one.profile for one in found))
     for finding in SUITE.findings:
-        assert f"| {finding.name} |" in page
+        (line,) = [line for line in page.splitlines() if line.startswith("| ") and f"<br>`{finding.name}` | " in line]
+        stated, *cells = line.removeprefix("| ").split(" | ")
         assert finding.place
-    lines = [line for line in page.splitlines() if line.startswith("| smoother-models-are-more-robust |")]
-    assert "supported (test_lipschitz)" in lines[0] or "supported" in lines[0]
+        assert stated.replace("\\", "") == f"{finding.statement}<br>{finding.place}<br>`{finding.name}`"
+        for profile, cell in zip(profiles, cells):
+            verdicts = {one.verdict for one in found if (one.finding.name, one.profile) == (finding.name, profile)}
+            given = {verdict for verdict in VERDICTS if verdict in cell}
+            assert given == (verdicts - {"not run"} or verdicts)
     table = findings_table(found)
     assert all(len(line.entries) == len(table.columns) for line in table.lines)
     assert [group.label for group in table.groups] == [
