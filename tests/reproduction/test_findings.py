@@ -563,5 +563,6 @@ def test_page_states_place_and_verdict_of_every_finding() -> None:
         "paper profile",
         "quick profile",
         "short profile",
+        "ten-epochs profile",
         "published numbers",
     ]
