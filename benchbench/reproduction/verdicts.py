@@ -88,7 +88,7 @@ def other_budget(row: Row, published: Row) -> str:
     """
     pairs = {name: (getattr(row, name), getattr(published, name)) for name in _BUDGET}
     sizes = [
-        f"unknown {name}" if ours is None else _BUDGET[name].format(ours)
+        f"unknown {name}" if ours is None else _BUDGET[name].format(ours, theirs)
         for name, (ours, theirs) in pairs.items()
         if ours != theirs and theirs is not None
     ]
@@ -102,10 +102,10 @@ def other_budget(row: Row, published: Row) -> str:
 
 
 _BUDGET = {
-    "n_train": "{:,} training examples",
+    "n_train": "{:,} training examples (paper: {:,})",
     "n_train_evaluated": "{:,} of them evaluated",
-    "n_test": "{:,} test examples",
-    "epochs": "{:,} epochs",
+    "n_test": "{:,} test examples (paper: {:,})",
+    "epochs": "{:,} epochs (paper: {:,})",
 }
 
 

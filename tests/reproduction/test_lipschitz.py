@@ -54,7 +54,7 @@ def test_nearer_is_the_smaller_factor_in_either_direction(equation: float, relea
 def test_a_smaller_budget_is_named_and_answers_nothing() -> None:
     text = page(full("a", 230.6, 20.0, profile="short", epochs=4))
     assert "Open: no model was trained at the paper's budget." in text
-    assert "### mnist, cnn2, short profile\n\nlinf 0.1, short profile, 4 epochs, 1 seed.\n" in text
+    assert "### mnist, cnn2, short profile\n\nlinf 0.1, short profile, 4 epochs (paper: 160), 1 seed.\n" in text
     assert "| Natural | 23.06 | 230.60 | 20.00 | 10.00 | 0.87 |" in text
     assert "## Check it" not in text
 

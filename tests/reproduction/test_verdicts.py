@@ -253,7 +253,9 @@ def test_quick_rows_are_shown_and_plainly_marked() -> None:
     line = line_of(table, "mine")
     assert line.entries[1].text == "ours, quick: not comparable"
     assert {e.verdict for e in line.entries if e.verdict} == {"not comparable"}
-    assert "Not comparable: quick profile, 2,500 training examples, 3 epochs." in table.notes
+    assert (
+        "Not comparable: quick profile, 2,500 training examples (paper: 60,000), 3 epochs (paper: 160)." in table.notes
+    )
 
 
 def test_methods_that_the_paper_does_not_have_come_last_without_verdict() -> None:
