@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 
@@ -125,10 +126,14 @@ def test_only_common_attacks_and_common_examples_count() -> None:
 
 def test_models_of_other_threat_or_without_common_attack_are_refused() -> None:
     one = contender("one", ("pgd", share(90)))
-    with pytest.raises(UsageError, match="they differ in epsilon"):
+    with pytest.raises(UsageError, match="one and other cannot be compared: they differ in epsilon"):
         compare({"one": [one], "other": [contender("other", ("pgd", share(90)), epsilon=0.3)]})
-    with pytest.raises(UsageError, match="no common attack"):
+    with pytest.raises(UsageError, match="one and other were evaluated under no common attack"):
         compare({"one": [one], "other": [contender("other", ("mt", share(90)))]})
+    elsewhere = contender("other", ("pgd", share(90)))
+    moved = tuple({**outcome, "index": outcome["index"] + 100} for outcome in elsewhere.outcomes)
+    with pytest.raises(UsageError, match="one and other were evaluated on no common test example"):
+        compare({"one": [one], "other": [dataclasses.replace(elsewhere, outcomes=moved)]})
 
 
 def seeds(name: str, *counts: int) -> list[Contender]:
