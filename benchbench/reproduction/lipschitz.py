@@ -56,6 +56,7 @@ class Searched:
     equation: float
     released: float
     budget: str  # how it falls short of the paper's; empty if it does not
+    all_examples: bool  # whether it was trained on as many examples as the paper's
 
     @property
     def ratios(self) -> tuple[float, float]:
@@ -71,7 +72,7 @@ class Searched:
 
 def lipschitz_page(rows: Iterable[Row], found: Sequence[JudgedFinding], suite: str) -> str:
     """The page in Markdown, from the rows of a leaderboard, also published, and judged findings."""
-    models = searched(rows)
+    models = sorted(searched(rows), key=lambda one: defense_order(one.runs[0]))
     comparable = [one for one in models if not one.budget]
     groups = grouped(models, lambda one: values(one.runs[0], _GROUP)).values()
     ordered = sorted(groups, key=lambda group: (bool(group[0].budget), *_size(group[0])))
@@ -80,7 +81,11 @@ def lipschitz_page(rows: Iterable[Row], found: Sequence[JudgedFinding], suite: s
     parts = [_INTRODUCTION, "## Answers", _which_search(comparable), _orders(ordered), _verdicts(run), _BESIDE]
     for group, label in zip(ordered, _labels(ordered)):
         parts += [f"### {label}", _budget(group), _table(group), _correlations(group)]
-    parts += [_FINDINGS, _findings(judged, run), *_again(comparable, suite)]
+    parts += [
+        _FINDINGS,
+        _findings(judged, run),
+        *_again([one for group in ordered for one in group if one.all_examples], suite),
+    ]
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
@@ -101,6 +106,7 @@ def searched(rows: Iterable[Row]) -> list[Searched]:
             equation=equation,
             released=released,
             budget=other_budget(runs[0], published),
+            all_examples=published.n_train in (None, runs[0].n_train),
         )
         once.setdefault((runs[0].model_id, *values(runs[0], THREAT)), one)
     return list(once.values())
@@ -179,7 +185,7 @@ def _table(group: Sequence[Searched]) -> str:
     heads = ("training method", "printed", "equation", "released", "equation / printed", "released / printed")
     lines = [
         (defense_label(one.runs[0]), *map(plain, (one.printed, one.equation, one.released, *one.ratios)))
-        for one in sorted(group, key=lambda one: defense_order(one.runs[0]))
+        for one in group
     ]
     return markdown_table(heads, lines)
 
@@ -215,22 +221,29 @@ def _verdict(one: JudgedFinding) -> str:
     return f"{one.verdict} ({judged.holding} of {judged.compared})" if judged.compared else one.verdict
 
 
-def _again(comparable: Sequence[Searched], suite: str) -> Iterator[str]:
-    """How to check the models at the paper's budget, and what it cost here."""
-    if not comparable:
+def _again(models: Sequence[Searched], suite: str) -> Iterator[str]:
+    """How to check models, and what they cost here."""
+    if not models:
         return
     yield "## Check it"
     yield (
-        "`benchbench rerun` trains a model again and compares every number; `benchbench evaluate` measures it again from its "
-        "weights, where they are committed, in minutes."
+        "The models that were trained on as many examples as the paper's, and the seconds they took. `benchbench rerun` trains "
+        "one again and compares every number; `benchbench evaluate` measures it again from its weights, in minutes."
     )
-    for row in (run for one in comparable for run in one.runs):
-        ball = f"--epsilon {number(row.epsilon)} --n-test {row.n_test}"
-        metrics = '--metric lipschitz --metric \'{name = "lipschitz", variant = "released"}\''
-        yield (
-            f"{defense_label(row)}, {row.dataset}, {network_label(row)}: {row.train_seconds or 0:,.0f} s of training and "
-            f"{row.evaluate_seconds or 0:,.0f} s of evaluation on {row.device}\n\n"
-            f"    benchbench rerun {row.cell_id} --leaderboard leaderboards/{suite}.parquet\n"
-            f"    benchbench evaluate --checkpoint leaderboards/{suite}/models/{row.model_id}.safetensors \\\n"
-            f"        --architecture {row.architecture} --dataset {row.dataset} {ball} {metrics}"
-        )
+    runs = [run for one in models for run in one.runs]
+    heads = ("training method", "dataset", "network", "profile", "training", "evaluation", "device", "row", "model")
+    yield markdown_table(heads, [(defense_label(row), *_facts(row)) for row in runs])
+    first = runs[0]
+    yield (
+        "For instance, the first one:\n\n"
+        f"    benchbench rerun {first.cell_id} --leaderboard leaderboards/{suite}.parquet\n"
+        f"    benchbench evaluate --checkpoint leaderboards/{suite}/models/{first.model_id}.safetensors \\\n"
+        f"        --architecture {first.architecture} --dataset {first.dataset} --epsilon {number(first.epsilon)} "
+        f"--n-test {first.n_test} \\\n"
+        '        --metric lipschitz --metric \'{name = "lipschitz", variant = "released"}\''
+    )
+
+
+def _facts(row: Row) -> tuple[str, ...]:
+    seconds = (f"{found or 0:,.0f}" for found in (row.train_seconds, row.evaluate_seconds))
+    return row.dataset, network_label(row), row.profile, *seconds, row.device, row.cell_id, row.model_id
