@@ -19,7 +19,7 @@ from benchbench.reproduction.variants import Comparison, compared, markdown_tabl
 from benchbench.reproduction.verdicts import other_budget
 
 _EQUATION, _RELEASED = "test_lipschitz", "test_lipschitz_released"
-_NAMES = "equation", "released"
+_SEARCHES = {_EQUATION: "equation", _RELEASED: "released"}  # names by measure, as attributes of `Searched`
 _GROUP = tuple(name for name in METHOD if name not in DEFENSE)
 _INTRODUCTION = f"""\
 # Which local Lipschitz constant did the paper print?
@@ -76,7 +76,7 @@ def lipschitz_page(rows: Iterable[Row], found: Sequence[JudgedFinding], suite: s
     comparable = [one for one in models if not one.budget]
     groups = grouped(models, lambda one: values(one.runs[0], _GROUP)).values()
     ordered = sorted(groups, key=lambda group: (bool(group[0].budget), *_size(group[0])))
-    judged = [one for one in found if one.measure in (_EQUATION, _RELEASED) and one.finding.extras]
+    judged = [one for one in found if one.measure in _SEARCHES and one.finding.extras]
     run = [one for one in judged if one.verdict != "not run"]
     parts = [_INTRODUCTION, "## Answers", _which_search(comparable), _orders(ordered), _verdicts(run), _BESIDE]
     for group, label in zip(ordered, _labels(ordered)):
@@ -135,7 +135,8 @@ def _which_search(comparable: Sequence[Searched]) -> str:
         return question + "Open: no model was trained at the paper's budget."
     nearer = [one.nearer for one in comparable]
     ratios = [
-        f"{name} {_span(column, plain)}" for name, column in zip(_NAMES, zip(*(one.ratios for one in comparable)))
+        f"{name} {_span(column, plain)}"
+        for name, column in zip(_SEARCHES.values(), zip(*(one.ratios for one in comparable)))
     ]
     return (
         f"{question}Of {counted(len(comparable), 'model')} at the paper's budget, the printed constant is nearer (as a ratio) "
@@ -157,7 +158,7 @@ def _verdicts(run: Sequence[JudgedFinding]) -> str:
     """How many statements each search supports, contradicts and leaves open, for each profile."""
     lines = []
     for profile, members in grouped([one for one in run if one.profile != PUBLISHED], lambda one: one.profile).items():
-        for search, measure in zip(_NAMES, (_EQUATION, _RELEASED)):
+        for measure, search in _SEARCHES.items():
             count = Counter(one.verdict for one in members if one.measure == measure)
             counts = ", ".join(f"{count[verdict]} {verdict}" for verdict in VERDICTS if count[verdict])
             lines += [f"- {profile} profile, {search} search: {counts}"] if counts else []
@@ -192,7 +193,7 @@ def _table(group: Sequence[Searched]) -> str:
 
 def _correlations(group: Sequence[Searched]) -> str:
     """Spearman's correlation between the three columns: whether they order the methods alike."""
-    columns = {name: [getattr(one, name) for one in group] for name in ("printed", *_NAMES)}
+    columns = {name: [getattr(one, name) for one in group] for name in ("printed", *_SEARCHES.values())}
     found = {(a, b): rank_correlation([*zip(columns[a], columns[b])]) for a, b in combinations(columns, 2)}
     known = [f"{a} with {b} {value:.2f}" for (a, b), value in found.items() if value is not None]
     return f"Rank correlation over these {len(group)} lines: {', '.join(known)}." if known else ""
@@ -213,7 +214,7 @@ def _findings(judged: Sequence[JudgedFinding], run: Sequence[JudgedFinding]) -> 
 def _head(profile: str, measure: str) -> str:
     if profile == PUBLISHED:
         return "printed"
-    return f"{profile} profile, {'released' if measure == _RELEASED else 'equation'}"
+    return f"{profile} profile, {_SEARCHES[measure]}"
 
 
 def _verdict(one: JudgedFinding) -> str:
