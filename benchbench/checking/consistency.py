@@ -21,6 +21,7 @@ from benchbench.data import crop_to, subset
 from benchbench.errors import BenchbenchError
 from benchbench.harness.cells import precision_of
 from benchbench.kernels.inputs import as_model_input
+from benchbench.leaderboard.extras import value_of
 from benchbench.planning.planner import cells_like
 from benchbench.records import Row
 from benchbench.records.arrays import Array
@@ -137,7 +138,7 @@ def _interval_problems(row: Row, outcomes: Mapping[str, Array]) -> Iterator[str]
     """Say which ends of intervals are not those of accuracies and outcomes."""
     expected = {**accuracy_bounds(row), **mean_bounds(row, outcomes)}
     for name in sorted({*_BOUNDS, *expected}):
-        found, end = getattr(row, name, row.extra.get(name)), expected.get(name)
+        found, end = value_of(row, name), expected.get(name)
         if (found is None) != (end is None) or (found is not None and end is not None and not _close(found, end)):
             yield f"{name} is {found}, but accuracy or outcomes give {end}"
 
@@ -148,7 +149,7 @@ def _difference_problems(row: Row) -> Iterator[str]:
     if row.test_mse is not None:
         pairs = [("test_mse", "train_mse"), ("adv_test_mse", "adv_train_mse")]
     for name, (first, second) in zip(("gap", "adv_gap"), pairs):
-        found, one, other = (getattr(row, column, row.extra.get(column)) for column in (name, first, second))
+        found, one, other = (value_of(row, column) for column in (name, first, second))
         if found is not None and one is not None and other is not None and not _close(found, one - other):
             yield f"{name} is {found:.6g}, not {first} minus {second}"
 

@@ -40,6 +40,12 @@ def extras_of(row: Row) -> tuple[Extra, ...]:
     )
 
 
+def value_of(row: Row, name: str) -> float | None:
+    """A number of a row by its name: its column's, else the one in `Row.extra`; None if it has none."""
+    value: float | None = getattr(row, name, row.extra.get(name))
+    return value
+
+
 def is_share(name: str) -> bool:
     """Whether a value, of which only the name is known, is a fraction, to be shown in percent."""
     return "accuracy" in name

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchbench.leaderboard.extras import is_share
+from benchbench.leaderboard.extras import is_share, value_of
 from benchbench.leaderboard.matching import is_regression
 from benchbench.records import Interval, Row
 from benchbench.records.arrays import Array
@@ -159,7 +159,7 @@ def interval_of(row: Row, key: str) -> Interval | None:
     """
     if key in DIFFERENCES and not is_regression(row):
         return _difference(row, *DIFFERENCES[key])
-    low, high = (getattr(row, f"{key}_{end}", row.extra.get(f"{key}_{end}")) for end in ("low", "high"))
+    low, high = (value_of(row, f"{key}_{end}") for end in ("low", "high"))
     return None if low is None or high is None else Interval(low=low, high=high)
 
 

@@ -12,6 +12,7 @@ from benchbench.cell.model import to_json
 from benchbench.escaping import printable
 from benchbench.leaderboard import names
 from benchbench.leaderboard.challenges import CHALLENGED
+from benchbench.leaderboard.extras import value_of
 from benchbench.leaderboard.formats import csv_text
 from benchbench.leaderboard.identity import tell_apart
 from benchbench.leaderboard.matching import is_regression
@@ -117,7 +118,7 @@ def _cell(row: Row, column: TableColumn, texts: Mapping[str, Mapping[str, str]])
         if value is None:
             return None
         ends = (f"{column.key}_{end}" for end in ("low", "high"))
-        return [value, *(getattr(row, end, row.extra.get(end)) for end in ends)]
+        return [value, *(value_of(row, end) for end in ends)]
     if column.key == "seed":
         return [row.seed, None, None] if row.source == "measured" and row.seed is not None else None
     return printable(texts[row.cell_id][column.key])
