@@ -90,9 +90,11 @@ class Replay:
     label: Array  # (N,), classes or targets
     # clean: (N, classes) logits, or (N,) predictions of a regression, on the test examples; None without the model
     clean: Array | None
-    attacked: Array | None  # the same on the witnesses
-    outside: Array  # (N,), distance of a witness from the box; 0 inside
-    beyond: Array  # (N,), distance to the ball and its tolerance for rounding; at most 0 inside
+    attacked: Array | None = None  # the same on the witnesses; None without them, too
+    # outside, beyond: (N,) distance of a witness from the box, and to the ball and its tolerance for rounding; at most 0
+    # inside; empty without witnesses
+    outside: Array = field(default_factory=lambda: np.zeros(0))
+    beyond: Array = field(default_factory=lambda: np.zeros(0))
 
 
 def evidence_folders(leaderboard: Path, runs: Path) -> tuple[Path, ...]:
@@ -212,7 +214,7 @@ def replay_findings(outcomes: Mapping[str, Array], replay: Replay) -> list[Findi
         "the adversarial image leaves the box": replay.outside > 0,
         "the adversarial image leaves the ball": replay.beyond > 0,
     }
-    if replay.clean is not None and replay.attacked is not None:
+    if replay.clean is not None:
         judge = _regression_checks if replay.clean.ndim == 1 else _class_checks
         checks |= judge(outcomes, replay.label, replay.clean, replay.attacked)
     found = {what: tuple(replay.index[wrong].tolist()) for what, wrong in checks.items() if wrong.any()}
@@ -237,18 +239,22 @@ def withstood(outcomes: Mapping[str, Array], replay: Replay) -> float | None:
     return float(np.mean(correct & robust))
 
 
-def _class_checks(outcomes: Mapping[str, Array], label: Array, clean: Array, attacked: Array) -> dict[str, Array]:
-    on_clean, on_attacked = outcomes["prediction"], outcomes["adversarial_prediction"]
-    return {
-        "the model predicts another class than recorded": as_recorded(clean, on_clean) != on_clean,
-        "the model predicts another class on the adversarial image": as_recorded(attacked, on_attacked) != on_attacked,
+def _class_checks(
+    outcomes: Mapping[str, Array], label: Array, clean: Array, attacked: Array | None
+) -> dict[str, Array]:
+    pairs = {
+        "the model predicts another class than recorded": (clean, outcomes["prediction"]),
+        "the model predicts another class on the adversarial image": (attacked, outcomes["adversarial_prediction"]),
     }
+    return {what: as_recorded(found, then) != then for what, (found, then) in pairs.items() if found is not None}
 
 
-def _regression_checks(outcomes: Mapping[str, Array], label: Array, clean: Array, attacked: Array) -> dict[str, Array]:
+def _regression_checks(
+    outcomes: Mapping[str, Array], label: Array, clean: Array, attacked: Array | None
+) -> dict[str, Array]:
     checks = {"the model predicts another value than recorded": ~_all_close(clean, outcomes["prediction"])}
     for column, answers, where in (("squared_error", clean, ""), ("adv_squared_error", attacked, "perturbed ")):
-        if column in outcomes:
+        if column in outcomes and answers is not None:
             found = _all_close((answers - label) ** 2, outcomes[column])
             checks[f"the squared error on the {where}input is not the recorded one"] = ~found
     return checks

@@ -30,7 +30,7 @@ class Examination:
         bound, replayed, shown = None, 0 if replay is None or replay.clean is None else len(replay.index), ""
         if outcomes is not None and replay is not None and not self.findings:
             bound = withstood(outcomes, replay)
-            shown = proven(outcomes, bound) if replayed else ""
+            shown = proven(outcomes, bound) if replay.attacked is not None else ""
         return Verdict(
             cell_id=row.cell_id,
             label=label,

@@ -44,14 +44,14 @@ _FIRST = 16  # examples, which show how many queries one costs; searches of fewe
 
 @dataclass(frozen=True, kw_only=True)
 class Suspect:
-    """A row whose evidence agrees with its model."""
+    """A row that no evidence here contradicts."""
 
     cell: Cell
     model: nn.Module
     test: Subset
     classes: int | None  # None for a regression
     outcomes: Mapping[str, Array]
-    witnesses: Array
+    witnesses: Array | None  # None if they are not here
     changed: str  # how the attack's code differs from that of the row; empty if it does not
 
     def harm(self, made: Sequence[Outcome], at: Array, device: torch.device) -> Array:
@@ -68,6 +68,8 @@ class Suspect:
 
     def motion(self, images: Array, at: Array) -> Array:
         """1 for an example that only the new attack moves, -1 only the recorded one, else 0."""
+        if self.witnesses is None:
+            return np.zeros(len(at), int)
         inputs = self.test.examples.inputs[torch.from_numpy(at)]
         clean = model_inputs(inputs, doubled=self.classes is None).numpy()
         now, then = ((one != clean).reshape(len(at), -1).any(axis=1) for one in (images, self.witnesses[at]))
@@ -86,7 +88,7 @@ class FreshAttack:
     images: Path | None = None  # folder for the images that break more than recorded; None for nowhere
 
     def judge(self, verdict: Verdict, suspect: Suspect) -> Verdict:
-        """Attack the model of a confirmed row, and extend its verdict."""
+        """Attack the model of a row without findings, and extend its verdict."""
         outcomes = suspect.outcomes
         possible = np.flatnonzero((outcomes["prediction"] == outcomes["label"]) | (suspect.classes is None))
         if not len(possible):
@@ -100,7 +102,7 @@ class FreshAttack:
             harm, images = suspect.harm(made, at, self.device), _images(made)
         except PLUGIN_FAULTS as error:  # plugins may raise anything
             why = f"its attack could not be made again: {what_is_missing(error, suspect.cell)}"
-            return replace(verdict, status="unchecked", missing=(why,))
+            return replace(verdict, status="unchecked", missing=(*verdict.missing, why))
         verdict = replace(self._extended(verdict, suspect, made, at[harm > 0]), sampled=_indices(suspect, at))
         if self.images is not None and verdict.broken:
             columns = {name: outcomes[name][at[harm > 0]] for name in ("index", "label")}
@@ -183,22 +185,20 @@ def is_excess(signs: Array, honest_rows: int) -> bool:
 
 
 def _decided(verdict: Verdict, harm: Array, findings: tuple[Finding, ...], changed: str, *, enough: bool) -> Verdict:
-    missing = ""
+    doubt = ""
     if findings and changed:
-        missing = f"{findings[0]}; but the attack's code here is another: {changed}"
+        doubt = f"{findings[0]}; but the attack's code here is another: {changed}"
     elif not findings and is_excess(harm, DOUBT):
-        missing = "its own attack breaks more now, but too few examples to refute it"
+        doubt = "its own attack breaks more now, but too few examples to refute it"
     elif not enough:
-        missing = "the budget allows too few examples to refute it"
+        doubt = "the budget allows too few examples to refute it"
     remark = (
         f"attacked again with seed {verdict.seed}, {verdict.queries:,} queries: of {len(harm):,} examples "
         f"{np.sum(harm > 0)} break only now, {np.sum(harm < 0)} broke only then"
     )
-    status: Confirmation = "unchecked" if missing else "refuted" if findings else verdict.status
-    kept = () if missing else findings
-    return replace(
-        verdict, status=status, findings=kept, missing=(missing,) if missing else (), remarks=(*verdict.remarks, remark)
-    )
+    kept, missing = () if doubt else findings, (*verdict.missing, *filter(None, [doubt]))
+    status: Confirmation = "refuted" if kept else "unchecked" if missing else verdict.status
+    return replace(verdict, status=status, findings=kept, missing=missing, remarks=(*verdict.remarks, remark))
 
 
 def _images(made: Sequence[Outcome]) -> Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -21,21 +21,35 @@ from benchbench.records.arrays import Array
 
 
 def replay_witnesses(
-    model: nn.Module | None, test: Subset, threat: Threat, witnesses: Array, device: torch.device, *, doubled: bool
+    model: nn.Module | None,
+    test: Subset,
+    threat: Threat,
+    witnesses: Array | None,
+    device: torch.device,
+    *,
+    doubled: bool,
 ) -> Replay:
-    """Predict examples and witnesses, if there is a model; measure how far these leave the ball."""
-    clean, adversarial = model_inputs(test.examples.inputs, doubled=doubled), torch.from_numpy(witnesses)
+    """Predict examples and witnesses; measure how far these leave box and ball.
+
+    Without a model nothing is predicted, without witnesses nothing of theirs is there.
+    """
+    clean = model_inputs(test.examples.inputs, doubled=doubled)
+    replay = Replay(
+        index=test.indices.numpy(),
+        label=test.examples.labels.numpy(),
+        clean=None if model is None else answers(model, clean, device),
+    )
+    if witnesses is None:
+        return replay
+    adversarial = torch.from_numpy(witnesses)
     if adversarial.shape != clean.shape:
         raise ContractError(f"witnesses of shape {tuple(adversarial.shape)} for inputs {tuple(clean.shape)}")
     flat = adversarial.flatten(1).double()
     outside = torch.maximum(threat.lower - flat.amin(dim=1), flat.amax(dim=1) - threat.upper).clamp(min=0)
     distance = threat.distance(adversarial.double(), clean.double())
-    both = (clean, adversarial.to(clean.dtype))
-    return Replay(
-        index=test.indices.numpy(),
-        label=test.examples.labels.numpy(),
-        clean=None if model is None else answers(model, both[0], device),
-        attacked=None if model is None else answers(model, both[1], device),
+    return replace(
+        replay,
+        attacked=None if model is None else answers(model, adversarial.to(clean.dtype), device),
         outside=outside.numpy(),
         beyond=(distance - threat.epsilon - tolerance(threat, flat.shape[1])).numpy(),
     )

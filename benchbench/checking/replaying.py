@@ -82,7 +82,7 @@ class Replayer:
         verdict = found.verdict(row, label)
         if self.attack is None:
             return replace(verdict, remarks=(*verdict.remarks, NO_ATTACK))
-        if found.suspect is None or verdict.status != "confirmed":
+        if found.suspect is None or verdict.findings:
             return verdict
         verdict = self.attack.judge(verdict, found.suspect)
         return replace(verdict, claimed=claims_of(row, {*found.checked, "attacked"})) if verdict.queries else verdict
@@ -100,21 +100,22 @@ class Replayer:
         test, splits = self.test_examples(cell), self.dataset(cell).splits  # unavailable data are reported first
         if judge_suite(cell, splits, self.registry, findings, missing):
             found.checked.add("registered")
-        if found.outcomes is None or witnesses is None:
+        if found.outcomes is None or (witnesses is None and find_weights(self.folders, row) is None):
             return
-        model, found.replay = self._judge_model(row, cell, found.outcomes, witnesses[WITNESSES], findings, missing)
+        images = None if witnesses is None else witnesses[WITNESSES]
+        model, found.replay = self._judge_model(row, cell, found.outcomes, images, findings, missing)
         if found.replay.clean is not None and find_weights(self.folders, row) is None:
             found.checked.add("fitted")
         if model is not None and "robust" in found.outcomes:
             found.remarks += self._challenges(row, cell, model, test, found.outcomes)
-        if model is not None:
+        if model is not None and found.replay.clean is not None:
             found.suspect = Suspect(
                 cell=cell,
                 model=model,
                 test=test,
                 classes=None if splits.task == "regression" else len(splits.classes),
                 outcomes=found.outcomes,
-                witnesses=witnesses[WITNESSES],
+                witnesses=images,
                 changed=found.changed.get(f"attack {row.attack}", ""),
             )
 
@@ -162,14 +163,21 @@ class Replayer:
         return model
 
     def _judge_model(
-        self, row: Row, cell: Cell, outcomes: _Arrays, witnesses: Array, findings: list[Finding], missing: list[str]
+        self,
+        row: Row,
+        cell: Cell,
+        outcomes: _Arrays,
+        witnesses: Array | None,
+        findings: list[Finding],
+        missing: list[str],
     ) -> tuple[nn.Module | None, Replay]:
         """Replay with the model's weights or, if they refute the row, earlier ones of a fresh run."""
         path = find_weights(self.folders, row)
         try:
             model, found = self._model(cell, path)
         except (UnavailableError, UsageError, PluginError) as error:
-            missing.append(f"{what_is_missing(error, cell)}: witnesses checked for box and ball only")
+            checked = "" if witnesses is None else ": witnesses checked for box and ball only"
+            missing.append(what_is_missing(error, cell) + checked)
             replay = self._replay(cell, None, witnesses)
             findings += replay_findings(outcomes, replay)
             return None, replay
@@ -188,7 +196,7 @@ class Replayer:
         findings += found
         return model, replay
 
-    def _replay(self, cell: Cell, model: nn.Module | None, witnesses: Array) -> Replay:
+    def _replay(self, cell: Cell, model: nn.Module | None, witnesses: Array | None) -> Replay:
         doubled, threat = self.dataset(cell).splits.task == "regression", cell.evaluation.threat
         return replay_witnesses(model, self.test_examples(cell), threat, witnesses, self.device, doubled=doubled)
 

@@ -41,7 +41,7 @@ def extras_of(row: Row) -> tuple[Extra, ...]:
 
 
 def value_of(row: Row, name: str) -> float | None:
-    """A number of a row by its name: its column's, else the one in `Row.extra`; None if it has none."""
+    """A number of a row: of its column of this name, else in `Row.extra`; None if absent."""
     value: float | None = getattr(row, name, row.extra.get(name))
     return value
 

@@ -157,6 +157,46 @@ def test_row_whose_attack_was_never_made_is_refuted_with_the_images_that_break_i
     assert 0 < np.abs(found["image"] - clean).max() <= row.epsilon + 1e-5
 
 
+def remove_images(board: Path) -> None:
+    for path in (board.parent / "witnesses").iterdir():
+        path.unlink()
+
+
+def test_without_its_images_a_row_is_still_attacked_and_refuted_by_its_weights(board: Path) -> None:
+    honest = keep(board, is_pgd)
+    remove_images(board)
+    verdict = judge(board)
+    assert (verdict.status, verdict.missing) == ("unchecked", ("no witnesses on this machine",))
+    assert (verdict.replayed, verdict.proven, verdict.bound) == (120, "", None)
+    assert len(verdict.sampled) >= FEWEST
+    assert verdict.broken_share is not None
+    forge(board, honest)
+    remove_images(board)
+    verdict = judge(board)
+    assert verdict.status == "refuted"
+    assert [finding.what for finding in verdict.findings] == ["its own attack breaks more than it admits"]
+    assert "no witnesses" in str(verdict)
+
+
+def test_without_its_images_a_row_of_other_weights_is_refuted(board: Path) -> None:
+    row = keep(board, is_pgd)
+    remove_images(board)
+    outcomes = stored(board, "outcomes", row.outcomes_digest)
+    wrong = np.flatnonzero(~outcomes["correct"])[0]
+    others = {*range(10)} - {int(outcomes["label"][wrong]), int(outcomes["prediction"][wrong])}
+    outcomes["prediction"][wrong] = min(others)  # as wrong as before: no mean changes
+    digest = content_digest(outcomes)
+    write_arrays(board.parent / "outcomes" / f"{digest}.parquet", outcomes)
+    write_leaderboard(board, [dataclasses.replace(row, outcomes_digest=digest)])
+    verdict = judge(board)
+    assert (verdict.status, verdict.queries) == ("refuted", 0)
+    (finding,) = verdict.findings
+    assert (finding.what, finding.examples) == (
+        "the model predicts another class than recorded",
+        (int(outcomes["index"][wrong]),),
+    )
+
+
 def test_replay_only_says_that_no_attack_was_made(board: Path, capsys: pytest.CaptureFixture[str]) -> None:
     row = forge(board, keep(board, is_pgd))
     verdict = judge(board, replay_only=True)
@@ -299,6 +339,7 @@ def test_model_whose_answers_change_is_unchecked(board: Path, monkeypatch: pytes
     verdict = judge(board)
     assert (verdict.status, verdict.findings, verdict.proven) == ("unchecked", (), "")
     assert "change from call to call" in verdict.missing[0]
+    assert verdict.queries == 0
 
 
 def test_excess_is_the_exact_test_of_mcnemar() -> None:
