@@ -171,7 +171,11 @@ def compare(row: Row, now: Row, *, data_digest: str, findings: Sequence[Finding]
 
 def find_row(cell_id: str, runs: Path, leaderboard: Path | None) -> Row:
     """A finished row by the beginning of its cell id; UsageError for none, or several."""
-    rows = _recorded(runs, leaderboard)
+    return row_of(_recorded(runs, leaderboard), cell_id)
+
+
+def row_of(rows: Sequence[Row], cell_id: str) -> Row:
+    """The finished row of rows whose cell id begins so; UsageError for none, or several."""
     found = [row for row in rows if row.status == "ok" and row.cell_id.startswith(cell_id)]
     found = [row for row in found if row.cell_id == cell_id] or found
     if len(found) == 1 and len(cell_id) >= LEAST_PREFIX:

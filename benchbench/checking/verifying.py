@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import secrets
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -20,6 +20,7 @@ from benchbench.arguments import checked
 from benchbench.checking.evidence import Verdict, evidence_folders
 from benchbench.checking.fresh_attack import FreshAttack
 from benchbench.checking.replaying import Replayer
+from benchbench.checking.rerunning import row_of
 from benchbench.contract import DataSource
 from benchbench.errors import BenchbenchError, UsageError
 from benchbench.executors.slots import cores_for_workers
@@ -38,6 +39,7 @@ _replayer: Replayer  # of a process that judges rows for another one
 @checked
 def verify(
     leaderboard: AnyPath,
+    cells: Sequence[str] = (),
     *,
     data: AnyPath | None = None,
     runs: AnyPath | None = None,
@@ -56,6 +58,7 @@ def verify(
 
     Args:
         leaderboard: a Parquet file; outcomes, witnesses and checkpoints are sought beside it, then below `runs`.
+        cells: ids, or beginnings of ids, of the rows to check; all rows if empty.
         data: data root; None for the usual one.
         runs: folder of checkpoints and records; None for the usual one.
         device: where models run; None for CUDA if available.
@@ -74,7 +77,8 @@ def verify(
 
     Raises:
         StorageError: the file is missing or no leaderboard.
-        UsageError: `jobs` is below 1, or several on a GPU; `architecture` cannot be imported.
+        UsageError: `jobs` is below 1, or several on a GPU; `architecture` cannot be imported; no finished row, or several, are
+            meant by one of `cells`.
     """
     folders, board, where = find_folders(data=data, runs=runs), Path(leaderboard), find_device(device)
     rows = read_rows(board, on_problem=on_problem)
@@ -91,18 +95,26 @@ def verify(
         images=None if images is None else Path(images),
         architecture=architecture,
     )
-    measured = sorted((row for row in rows if row.source == "measured"), key=_by_model)
-    batches = [[*batch] for _, batch in groupby(measured, _by_model)]
+    batches, others = _batches(rows, cells), [] if cells else [*unshipped(rows)]
     if jobs is None:
         several = where.type == "cpu" and not download
         most = min(cores_for_workers(), MOST_PROCESSES, len(batches) // MODELS_PER_PROCESS)
         jobs = max(most, 1) if several else 1
     verdicts = []
-    for judged in _judged([*batches, [*unshipped(rows)]], means, min(jobs, len(batches))):
+    for judged in _judged([*batches, others], means, min(jobs, len(batches))):
         for verdict in judged:
             verdicts.append(verdict)
             done(verdict)
     return verdicts
+
+
+def _batches(rows: Iterable[Row], cells: Sequence[str]) -> list[list[Row]]:
+    """The measured rows, or those of some cells, by model."""
+    measured = sorted((row for row in rows if row.source == "measured"), key=_by_model)
+    if cells:
+        chosen = {row_of(measured, cell).cell_id for cell in cells}
+        measured = [row for row in measured if row.cell_id in chosen]
+    return [[*batch] for _, batch in groupby(measured, _by_model)]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,29 +21,34 @@ if TYPE_CHECKING:
 
 @click.command(name="verify")
 @click.argument("leaderboard", type=FILE)
+@click.argument("cells", nargs=-1, metavar="[CELL]...")
 @check_options
 @quiet_option
 @json_option
-def command(leaderboard: Path, quiet: bool, as_json: bool, **how: Unpack[Checks]) -> int:
-    """Confirm or refute each row of LEADERBOARD, a Parquet file.
+def command(leaderboard: Path, cells: tuple[str, ...], quiet: bool, as_json: bool, **how: Unpack[Checks]) -> int:
+    """Confirm or refute each row of LEADERBOARD, a Parquet file, or those of each CELL.
 
-    The adversarial images of a row are replayed against its checkpoint: they prove an upper bound on its robust accuracy. Then
-    its own attack runs again, with fresh draws, on a random sample of the examples. A row is refuted if that breaks
-    significantly more than it admits. Stronger searches add flags and a lower bound on what can be broken. Leaderboards and
-    evidence are only read. Exit status: 0 rows were confirmed and none refuted; 1 a row was refuted or is damaged, or none
-    could be checked; 2 usage error.
+    A CELL is an id, or its beginning. The adversarial images of a row are replayed against its checkpoint: they prove an upper
+    bound on its robust accuracy. Then its own attack runs again, with fresh draws, on a random sample of the examples. A row is
+    refuted if that breaks significantly more than it admits. Stronger searches add flags and a lower bound on what can be
+    broken. Leaderboards and evidence are only read. Exit status: 0 rows were confirmed and none refuted; 1 a row was refuted or
+    is damaged, or none could be checked; 2 usage error.
     """
     from benchbench.checking.verifying import verify
 
     problems: list[str] = []
+
+    def tell(problem: str) -> None:
+        note(problem)
+        problems.append(problem)
+
     verdicts = verify(
         leaderboard,
+        cells,
         **how,
-        on_problem=problems.append,
+        on_problem=tell,
         done=(lambda _: None) if quiet else lambda v: note(f"{v.status} {v.cell_id} {v.label} {v.proven}"),
     )
-    for problem in problems:
-        note(problem)
     counts = Counter[str](verdict.status for verdict in verdicts)
     if as_json:
         rows = [dataclasses.asdict(verdict) for verdict in verdicts]
@@ -51,7 +56,8 @@ def command(leaderboard: Path, quiet: bool, as_json: bool, **how: Unpack[Checks]
         print_json({"leaderboard": str(leaderboard), "replay_only": how["replay_only"], **found})
     else:
         _print(verdicts, counts)
-    return 1 if problems or counts["refuted"] or not counts["confirmed"] else 0
+    damaged = problems and not cells  # of other cells, perhaps
+    return 1 if damaged or counts["refuted"] or not counts["confirmed"] else 0
 
 
 def print_claims(verdicts: Sequence[Verdict]) -> None:

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from fitted_suites import fitted_experiments
@@ -195,6 +197,26 @@ def test_without_its_images_a_row_of_other_weights_is_refuted(board: Path) -> No
         "the model predicts another class than recorded",
         (int(outcomes["index"][wrong]),),
     )
+
+
+def test_only_the_chosen_cells_are_checked(measured: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    board = tmp_path / "tiny.parquet"
+    table = pq.read_table(measured / "tiny.parquet")
+    ids = table["cell_id"].to_pylist()
+    place = table.schema.get_field_index("test_accuracy")
+    damaged = [7.0, *table["test_accuracy"].to_pylist()[1:]]  # the first row's
+    pq.write_table(table.set_column(place, table.schema.field(place), pa.array(damaged)), board)
+    how = ["--runs", str(measured), "--device", "cpu", "--replay-only", "--quiet", "--json"]
+    assert invoke(["verify", str(board), ids[3], ids[1][:8], *how]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert {row["cell_id"] for row in found["rows"]} == {ids[1], ids[3]}
+    assert found["counts"] == {"confirmed": 2}
+    assert len(found["damaged_rows"]) == 1
+    for unknown in (ids[0], "nothing", ids[1][:2]):
+        assert invoke(["verify", str(board), unknown, *how]) == 2
+        assert repr(unknown) in capsys.readouterr().err
+    assert invoke(["verify", str(board), *how]) == 1
+    assert json.loads(capsys.readouterr().out)["counts"] == {"confirmed": 4}
 
 
 def test_replay_only_says_that_no_attack_was_made(board: Path, capsys: pytest.CaptureFixture[str]) -> None:
