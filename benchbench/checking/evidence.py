@@ -51,9 +51,9 @@ class Verdict:
     """The result of checking one row."""
 
     cell_id: str
-    label: str
     # status: ``"confirmed"``, ``"refuted"`` by a finding, or ``"unchecked"``: no finding, but something is missing here
     status: Confirmation
+    label: str = ""  # tells its row apart from the others of a `verify`
     findings: tuple[Finding, ...] = ()  # what refutes the row
     missing: tuple[str, ...] = ()  # what could not be checked, and why
     claimed: Mapping[str, str] = field(default_factory=dict)  # by column, what the row claims and no evidence shows

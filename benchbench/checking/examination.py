@@ -24,7 +24,7 @@ class Examination:
     suspect: Suspect | None = None
     remarks: list[str] = field(default_factory=list)
 
-    def verdict(self, row: Row, label: str) -> Verdict:
+    def verdict(self, row: Row) -> Verdict:
         """The verdict before a new attack."""
         outcomes, replay = self.outcomes, self.replay
         bound, replayed, shown = None, 0 if replay is None or replay.clean is None else len(replay.index), ""
@@ -33,7 +33,6 @@ class Examination:
             shown = proven(outcomes, bound) if replay.attacked is not None else ""
         return Verdict(
             cell_id=row.cell_id,
-            label=label,
             status="refuted" if self.findings else "unchecked" if self.missing else "confirmed",
             findings=tuple(self.findings),
             missing=tuple(self.missing),

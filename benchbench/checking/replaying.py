@@ -39,7 +39,6 @@ from benchbench.harness.cells import build_model, train_cell
 from benchbench.harness.fitting import trains_in_steps
 from benchbench.harness.workbench import Workbench
 from benchbench.leaderboard.challenges import challenged_accuracy, read_challenges
-from benchbench.leaderboard.names import row_label
 from benchbench.own_model.architectures import OwnCallable
 from benchbench.planning.datasets import DatasetLoader
 from benchbench.records import Row, RunStore, kept_checkpoints
@@ -67,11 +66,10 @@ class Replayer:
 
     def judge(self, row: Row) -> Verdict:
         """Check one row; files are only read."""
-        label = row_label(row)
         if row.source != "measured" or row.status != "ok":
             other = f"this benchbench has no such row of {row.published_source}"
             why = f"the cell {row.status}" if row.source == "measured" else other
-            return Verdict(cell_id=row.cell_id, label=label, status="unchecked", missing=(why,))
+            return Verdict(cell_id=row.cell_id, status="unchecked", missing=(why,))
         found = Examination()
         try:
             self._examine(row, found)
@@ -79,7 +77,7 @@ class Replayer:
             found.missing.append(str(error))
         except (BenchbenchError, KeyError) as error:
             found.findings.append(Finding(what=f"cannot be replayed: {' '.join(str(error).split())[:300]}"))
-        verdict = found.verdict(row, label)
+        verdict = found.verdict(row)
         if self.attack is None:
             return replace(verdict, remarks=(*verdict.remarks, NO_ATTACK))
         if found.suspect is None or verdict.findings:

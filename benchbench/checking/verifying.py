@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import multiprocessing
 import os
@@ -10,7 +11,6 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
@@ -25,6 +25,8 @@ from benchbench.contract import DataSource
 from benchbench.errors import BenchbenchError, UsageError
 from benchbench.executors.slots import cores_for_workers
 from benchbench.leaderboard.files import read_rows
+from benchbench.leaderboard.identity import tell_apart
+from benchbench.leaderboard.names import row_label
 from benchbench.leaderboard.published import unshipped
 from benchbench.own_model.architectures import find_callable
 from benchbench.records import Row
@@ -100,11 +102,13 @@ def verify(
         several = where.type == "cpu" and not download
         most = min(cores_for_workers(), MOST_PROCESSES, len(batches) // MODELS_PER_PROCESS)
         jobs = max(most, 1) if several else 1
-    verdicts = []
+    listed = [row for batch in (*batches, others) for row in batch]
+    labels = tell_apart([*map(row_label, listed)], listed)  # in the order of the verdicts
+    verdicts = list[Verdict]()
     for judged in _judged([*batches, others], means, min(jobs, len(batches))):
         for verdict in judged:
-            verdicts.append(verdict)
-            done(verdict)
+            verdicts.append(dataclasses.replace(verdict, label=labels[len(verdicts)]))
+            done(verdicts[-1])
     return verdicts
 
 
@@ -117,7 +121,7 @@ def _batches(rows: Iterable[Row], cells: Sequence[str]) -> list[list[Row]]:
     return [[*batch] for _, batch in groupby(measured, _by_model)]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class _Means:
     """What a replayer is made of, in any process."""
 

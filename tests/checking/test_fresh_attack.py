@@ -219,6 +219,14 @@ def test_only_the_chosen_cells_are_checked(measured: Path, tmp_path: Path, capsy
     assert json.loads(capsys.readouterr().out)["counts"] == {"confirmed": 4}
 
 
+def test_labels_tell_rows_of_one_attack_apart_by_its_options(measured: Path) -> None:
+    said = {v.label for v in verify(measured / "tiny.parquet", runs=measured, device="cpu", replay_only=True)}
+    assert len(said) == 5
+    one, other = sorted(label for label in said if ", pgd, " in label)
+    assert "step_ratio=0.01" in one
+    assert "steps=10" in other
+
+
 def test_replay_only_says_that_no_attack_was_made(board: Path, capsys: pytest.CaptureFixture[str]) -> None:
     row = forge(board, keep(board, is_pgd))
     verdict = judge(board, replay_only=True)
