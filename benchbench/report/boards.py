@@ -12,10 +12,10 @@ from benchbench.cell.model import to_json
 from benchbench.escaping import printable
 from benchbench.leaderboard import names
 from benchbench.leaderboard.challenges import CHALLENGED
-from benchbench.leaderboard.extras import value_of
 from benchbench.leaderboard.formats import csv_text
 from benchbench.leaderboard.identity import tell_apart
 from benchbench.leaderboard.matching import is_regression
+from benchbench.leaderboard.spread import interval_of
 from benchbench.records import Row, Rows
 
 Data = dict[str, Any]  # of a page's script, as JSON: columns, rows, setting
@@ -117,8 +117,8 @@ def _cell(row: Row, column: TableColumn, texts: Mapping[str, Mapping[str, str]])
         value = _value(row, column.key)
         if value is None:
             return None
-        ends = (f"{column.key}_{end}" for end in ("low", "high"))
-        return [value, *(value_of(row, end) for end in ends)]
+        interval = interval_of(row, column.key)
+        return [value, None, None] if interval is None else [value, interval.low, interval.high]
     if column.key == "seed":
         return [row.seed, None, None] if row.source == "measured" and row.seed is not None else None
     return printable(texts[row.cell_id][column.key])
