@@ -86,6 +86,33 @@ def test_search_and_choices_filter_and_the_count_says_so(browser: Any, folder: P
     assert browser.find_element(By.ID, "count").text == "0 of 5 rows"
 
 
+def test_measures_that_no_row_has_which_the_filters_leave_are_hidden(browser: Any, tmp_path: Path) -> None:
+    fit = make_row(cell_id="fit", model_id="fit", dataset="staircase", test_mse=0.3, gap=0.25)
+    net = make_row(cell_id="net", model_id="net", test_accuracy=0.9, gap=0.01)
+    visit(browser, site(tmp_path, net, fit) / "index.html")
+    measures = ("Test accuracy", "Gap", "Test MSE", "MSE gap")
+
+    def displayed() -> list[str]:
+        return [label for label in measures if heading(browser, label).is_displayed()]
+
+    chosen = Select(browser.find_element(By.NAME, "dataset"))
+    assert displayed() == [*measures]
+    chosen.select_by_visible_text("mnist")
+    assert displayed() == ["Test accuracy", "Gap"]
+    heads, cells = (
+        [one.text for one in browser.find_elements(By.CSS_SELECTOR, f"#board {part} > *") if one.is_displayed()]
+        for part in ("thead tr", "tbody tr")
+    )
+    assert len(heads) == len(cells)
+    assert cells[[text.startswith("Gap") for text in heads].index(True)] == "1.00"
+    chosen.select_by_visible_text("staircase")
+    heading(browser, "Test MSE").click()
+    chosen.select_by_visible_text("mnist")
+    assert displayed() == ["Test accuracy", "Gap", "Test MSE"]  # which the rows are sorted by
+    browser.find_element(By.NAME, "search").send_keys("nothing like it")
+    assert displayed() == [*measures]
+
+
 def ranked(browser: Any) -> list[str]:
     """Models of the ranked boards, as shown."""
     return [link.text for link in browser.find_elements(By.CSS_SELECTOR, ".ranked tbody a") if link.is_displayed()]

@@ -72,12 +72,17 @@
     draw(pages);
   }
 
+  // A measure that no row has which the filters leave is hidden, unless the rows are sorted by it.
+  const isEmpty = (column, index) => column.kind !== "text" && index !== state.sort && shown.length > 0 && shown.every((row) => row.cells[index] === null);
+
   // On paper all rows are shown that the filters leave.
   function draw(pages, whole = false) {
     const first = whole ? 0 : state.page * PAGE;
     const slice = whole ? shown : shown.slice(first, first + PAGE);
+    const empty = columns.map(isEmpty);
+    [...table.tHead.rows[0].cells].forEach((head, index) => { head.hidden = empty[index]; });
     table.tBodies[0].replaceChildren(...slice.map((row) =>
-      make("tr", { className: row.flagged ? "flagged" : "" }, ...columns.map((column, index) => entry(row.cells[index], column, row, index)))));
+      make("tr", { className: row.flagged ? "flagged" : "" }, ...columns.flatMap((column, index) => (empty[index] ? [] : [entry(row.cells[index], column, row, index)])))));
     const range = slice.length < shown.length ? `, rows ${first + 1} to ${first + slice.length} shown` : "";
     document.getElementById("count").textContent = `${shown.length} of ${rows.length} rows${range}`;
     const turn = (label, change) => {
