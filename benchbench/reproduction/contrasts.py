@@ -94,7 +94,7 @@ def _between_groups(finding: Finding, valued: _Valued) -> _Found:
     tests = [partial(is_chosen, wanted=group) for group in finding.groups] or _strengths(finding.option, valued)
     for key, members in grouped(valued, lambda one: _key(one[0], columns, finding.option)).items():
         groups = [[one for one in members if test(one[0])] for test in tests] or [members]
-        if len(groups) == 1 and groups[0]:
+        if len(groups) == 1 and groups[0] and not finding.option:  # one value of an option is no step
             yield "", _contrast(key, groups[0])
         for place, pair in enumerate(pairwise(groups)):
             for below, above in product(*(_parts(finding, group) for group in pair)):

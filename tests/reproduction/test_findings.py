@@ -373,6 +373,16 @@ def test_a_model_without_a_middle_value_is_not_compared_across_it() -> None:
     assert judged.compared == 2 * 5 * (len(IMAGES) - 1)
 
 
+@pytest.mark.parametrize(
+    ("name", "measure"), [("trades-is-smoother-with-beta", "test_lipschitz"), ("beta-costs-accuracy", "test_accuracy")]
+)
+def test_one_value_of_an_option_alone_is_compared_with_nothing(name: str, measure: str) -> None:
+    finding = FINDINGS[name]
+    rows, _ = on_made_up_rows(finding, measure, "supported")
+    judged, verdict = judged_of(finding, measure, [row for row in rows if '"beta": 6.0' in row.defense_options])
+    assert (verdict, judged.compared, judged.effect) == ("not run", 0, None)
+
+
 def test_values_of_an_option_are_compared_where_all_other_options_are_equal() -> None:
     finding = FINDINGS["trades-is-smoother-with-beta"]
     rows, _ = on_made_up_rows(finding, "test_lipschitz", "supported")
