@@ -39,6 +39,10 @@ def table_notes(rows: Rows, made: Sequence[Group], task: str, intervals: bool) -
     return tuple(notes)
 
 
+# a method may be flagged for other reasons in each
+_WHERE = ("profile", "dataset", "architecture", "architecture_options", "dropout")
+
+
 def row_notes(rows: Iterable[Row]) -> tuple[str, ...]:
     """Notes: flags of flagged rows, errors of failed ones, models' cards; equal ones once."""
     listed = Rows.of(rows)
@@ -53,14 +57,21 @@ def row_notes(rows: Iterable[Row]) -> tuple[str, ...]:
 
 def _noted(rows: Rows, column: str) -> Iterator[tuple[str, Any]]:
     """Each method with each value of a column; of several, with what tells them apart."""
-    columns = (*map(rows.values, ("defense", "defense_options", "defense_label", "card", column)),)
-    places: dict[tuple[str, str], int] = {}
-    for place, (*method, found) in enumerate(zip(*columns)):
-        places.setdefault((method_label(*method), str(found)), place)
+    columns = [*map(rows.values, (column, *_WHERE, "defense", "defense_options", "defense_label", "card"))]
+    known: dict[str, dict[str, dict[tuple[object, ...], int]]] = {}  # first places by method, value and where
+    for place, (found, *others) in enumerate(zip(*columns)):
+        where, method = tuple(others[: len(_WHERE)]), others[len(_WHERE) :]
+        known.setdefault(method_label(*method), {}).setdefault(str(found), {}).setdefault(where, place)
+    places = [
+        (label, place)
+        for label, by_value in known.items()
+        for by_where in by_value.values()
+        for place in [*by_where.values()][: None if len(by_value) > 1 else 1]
+    ]
     labels = [label for label, _ in places]
     if len({*labels}) < len(labels):
-        labels = tell_apart(labels, list(rows.take([*places.values()])))
-    return zip(labels, (columns[-1][place] for place in places.values()))
+        labels = tell_apart(labels, list(rows.take([place for _, place in places])))
+    return zip(labels, (columns[0][place] for _, place in places))
 
 
 def _cut(error: str) -> str:

@@ -33,6 +33,19 @@ def test_a_method_with_several_flags_is_noted_with_what_tells_its_rows_apart() -
     assert (first.split(": ")[-1], second.split(": ")[-1]) == ("zero-gradients", "half-broken")
 
 
+def test_a_note_is_true_of_every_row_that_it_describes() -> None:
+    weak, weaker = ("zero-gradients",), ("half-broken", "zero-gradients")
+    rows = _rows(
+        {"architecture": "cnn1", "flags": weak},
+        {"architecture": "cnn2", "flags": weaker},
+        {"architecture": "cnn2", "profile": "short", "flags": weak},
+    )
+    one, other, third = (note.split(": ") for note in sorted(row_notes(rows)))
+    assert ("cnn1" in one[0], one[1]) == (True, "zero-gradients")
+    assert ("cnn2" in other[0], "quick" in other[0], other[1]) == (True, True, "half-broken, zero-gradients")
+    assert ("cnn2" in third[0], "short" in third[0], third[1]) == (True, True, "zero-gradients")
+
+
 @pytest.mark.parametrize(("length", "expected"), [(200, "x" * 200), (201, "x" * 200 + "...")])
 def test_a_long_error_is_cut_visibly(length: int, expected: str) -> None:
     assert row_notes(_rows({"status": "failed", "error": "x" * length})) == (f"‡ failed: Natural: {expected}",)
