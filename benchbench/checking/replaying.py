@@ -98,11 +98,12 @@ class Replayer:
         test, splits = self.test_examples(cell), self.dataset(cell).splits  # unavailable data are reported first
         if judge_suite(cell, splits, self.registry, findings, missing):
             found.checked.add("registered")
-        if found.outcomes is None or (witnesses is None and find_weights(self.folders, row) is None):
+        path = find_weights(self.folders, row)
+        if found.outcomes is None or (witnesses is None and path is None):
             return
         images = None if witnesses is None else witnesses[WITNESSES]
-        model, found.replay = self._judge_model(row, cell, found.outcomes, images, findings, missing)
-        if found.replay.clean is not None and find_weights(self.folders, row) is None:
+        model, found.replay = self._judge_model(row, cell, path, found.outcomes, images, findings, missing)
+        if found.replay.clean is not None and path is None:
             found.checked.add("fitted")
         if model is not None and "robust" in found.outcomes:
             found.remarks += self._challenges(row, cell, model, test, found.outcomes)
@@ -164,13 +165,13 @@ class Replayer:
         self,
         row: Row,
         cell: Cell,
+        path: Path | None,
         outcomes: _Arrays,
         witnesses: Array | None,
         findings: list[Finding],
         missing: list[str],
     ) -> tuple[nn.Module | None, Replay]:
-        """Replay with the model's weights or, if they refute the row, earlier ones of a fresh run."""
-        path = find_weights(self.folders, row)
+        """Replay with the weights of a path or, if they refute the row, earlier ones of a fresh run."""
         try:
             model, found = self._model(cell, path)
         except (UnavailableError, UsageError, PluginError) as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import multiprocessing
 import os
@@ -11,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
@@ -41,7 +41,7 @@ _replayer: Replayer  # of a process that judges rows for another one
 @checked
 def verify(
     leaderboard: AnyPath,
-    cells: Sequence[str] = (),
+    cells: str | Sequence[str] = (),
     *,
     data: AnyPath | None = None,
     runs: AnyPath | None = None,
@@ -60,7 +60,7 @@ def verify(
 
     Args:
         leaderboard: a Parquet file; outcomes, witnesses and checkpoints are sought beside it, then below `runs`.
-        cells: ids, or beginnings of ids, of the rows to check; all rows if empty.
+        cells: an id, or the beginning of one, of a row to check, or several; all rows if empty.
         data: data root; None for the usual one.
         runs: folder of checkpoints and records; None for the usual one.
         device: where models run; None for CUDA if available.
@@ -107,21 +107,21 @@ def verify(
     verdicts = list[Verdict]()
     for judged in _judged([*batches, others], means, min(jobs, len(batches))):
         for verdict in judged:
-            verdicts.append(dataclasses.replace(verdict, label=labels[len(verdicts)]))
+            verdicts.append(replace(verdict, label=labels[len(verdicts)]))
             done(verdicts[-1])
     return verdicts
 
 
-def _batches(rows: Iterable[Row], cells: Sequence[str]) -> list[list[Row]]:
+def _batches(rows: Iterable[Row], cells: str | Sequence[str]) -> list[list[Row]]:
     """The measured rows, or those of some cells, by model."""
     measured = sorted((row for row in rows if row.source == "measured"), key=_by_model)
     if cells:
-        chosen = {row_of(measured, cell).cell_id for cell in cells}
+        chosen = {row_of(measured, cell).cell_id for cell in ([cells] if isinstance(cells, str) else cells)}
         measured = [row for row in measured if row.cell_id in chosen]
     return [[*batch] for _, batch in groupby(measured, _by_model)]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class _Means:
     """What a replayer is made of, in any process."""
 

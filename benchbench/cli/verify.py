@@ -56,7 +56,7 @@ def command(leaderboard: Path, cells: tuple[str, ...], quiet: bool, as_json: boo
         print_json({"leaderboard": str(leaderboard), "replay_only": how["replay_only"], **found})
     else:
         _print(verdicts, counts)
-    damaged = problems and not cells  # of other cells, perhaps
+    damaged = problems and not cells  # a damaged row that a CELL means is a usage error, another one does not matter
     return 1 if damaged or counts["refuted"] or not counts["confirmed"] else 0
 
 

@@ -18,6 +18,13 @@ BOLD = (
     "shown); flagged rows do not compete."
 )
 _LONGEST = 200  # characters of an error
+_WHERE = (
+    "profile",
+    "dataset",
+    "architecture",
+    "architecture_options",
+    "dropout",
+)  # a method may have other flags in each
 
 
 def table_notes(rows: Rows, made: Sequence[Group], task: str, intervals: bool) -> tuple[str, ...]:
@@ -39,10 +46,6 @@ def table_notes(rows: Rows, made: Sequence[Group], task: str, intervals: bool) -
     return tuple(notes)
 
 
-# a method may be flagged for other reasons in each
-_WHERE = ("profile", "dataset", "architecture", "architecture_options", "dropout")
-
-
 def row_notes(rows: Iterable[Row]) -> tuple[str, ...]:
     """Notes: flags of flagged rows, errors of failed ones, models' cards; equal ones once."""
     listed = Rows.of(rows)
@@ -58,20 +61,18 @@ def row_notes(rows: Iterable[Row]) -> tuple[str, ...]:
 def _noted(rows: Rows, column: str) -> Iterator[tuple[str, Any]]:
     """Each method with each value of a column; of several, with what tells them apart."""
     columns = [*map(rows.values, (column, *_WHERE, "defense", "defense_options", "defense_label", "card"))]
-    known: dict[str, dict[str, dict[tuple[object, ...], int]]] = {}  # first places by method, value and where
+    places: dict[tuple[str, str, tuple[object, ...]], int] = {}  # the first of each method, value and where
     for place, (found, *others) in enumerate(zip(*columns)):
         where, method = tuple(others[: len(_WHERE)]), others[len(_WHERE) :]
-        known.setdefault(method_label(*method), {}).setdefault(str(found), {}).setdefault(where, place)
-    places = [
-        (label, place)
-        for label, by_value in known.items()
-        for by_where in by_value.values()
-        for place in [*by_where.values()][: None if len(by_value) > 1 else 1]
-    ]
-    labels = [label for label, _ in places]
+        places.setdefault((method_label(*method), str(found), where), place)
+    chosen = []
+    for known in grouped(places, lambda one: one[0]).values():
+        by_value = grouped(known, lambda one: one[1]).values()
+        chosen += [one for same in by_value for one in same] if len(by_value) > 1 else known[:1]
+    labels, kept = [label for label, *_ in chosen], [places[one] for one in chosen]
     if len({*labels}) < len(labels):
-        labels = tell_apart(labels, list(rows.take([place for _, place in places])))
-    return zip(labels, (columns[0][place] for _, place in places))
+        labels = tell_apart(labels, list(rows.take(kept)))
+    return zip(labels, (columns[0][place] for place in kept))
 
 
 def _cut(error: str) -> str:

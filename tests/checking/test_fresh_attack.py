@@ -217,6 +217,8 @@ def test_only_the_chosen_cells_are_checked(measured: Path, tmp_path: Path, capsy
         assert repr(unknown) in capsys.readouterr().err
     assert invoke(["verify", str(board), *how]) == 1
     assert json.loads(capsys.readouterr().out)["counts"] == {"confirmed": 4}
+    (verdict,) = verify(board, ids[2][:8], runs=measured, device="cpu", replay_only=True, on_problem=lambda _: None)
+    assert verdict.cell_id == ids[2]
 
 
 def test_labels_tell_rows_of_one_attack_apart_by_its_options(measured: Path) -> None:

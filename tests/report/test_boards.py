@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-from typing import Any
 
 import numpy as np
 import pytest
@@ -83,11 +82,7 @@ def test_measures_have_the_ends_of_their_intervals_and_gaps_newcombes() -> None:
     rows = [make_row(cell_id="ours", train_accuracy=0.9, test_accuracy=0.7, gap=0.2, **ends), PUBLISHED]
     data = board_data(rows)
     keys = [column["key"] for column in data["columns"]]
-    ours, published = (zip_cells(keys, row) for row in sorted(data["rows"], key=lambda row: str(row["id"])))
+    ours, published = (dict(zip(keys, row["cells"])) for row in sorted(data["rows"], key=lambda row: str(row["id"])))
     assert ours["test_accuracy"] == [0.7, 0.6, 0.8]
     assert ours["gap"] == pytest.approx([0.2, 0.2 - np.hypot(0.1, 0.1), 0.2 + np.hypot(0.05, 0.1)])
     assert published["test_accuracy"][1:] == [None, None]
-
-
-def zip_cells(keys: list[str], row: dict[str, Any]) -> dict[str, Any]:
-    return dict(zip(keys, row["cells"]))

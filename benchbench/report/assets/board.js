@@ -72,7 +72,7 @@
     draw(pages);
   }
 
-  // A measure that no row has which the filters leave is hidden, unless the rows are sorted by it.
+  // A measure that none of the filtered rows has is hidden, unless they are sorted by it.
   const isEmpty = (column, index) => column.kind !== "text" && index !== state.sort && shown.length > 0 && shown.every((row) => row.cells[index] === null);
 
   // On paper all rows are shown that the filters leave.

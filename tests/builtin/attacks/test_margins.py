@@ -131,12 +131,10 @@ def passes_in_float32(attack: Attack) -> list[int]:
 
 
 def test_float32_is_not_asked_to_confirm_itself() -> None:
-    assert passes_in_float32(Apgd(steps=5)) == [40] * (
-        1 + 6 + 1
-    )  # the clean images, a run's start and steps, the last look
-    assert len(passes_in_float32(MultiTargeted(steps=5))) == 1 + 5 * (
-        5 + 1
-    )  # for each target its steps and what they found
+    once = 1 + 6 + 1  # the clean images, a run's start and steps, the last look
+    assert passes_in_float32(Apgd(steps=5)) == [40] * once
+    targets = 5 * (5 + 1)  # for each target its steps and what they found
+    assert len(passes_in_float32(MultiTargeted(steps=5))) == 1 + targets
 
 
 def test_what_is_close_or_sure_is_relative_to_the_largest_logit_of_an_example() -> None:
